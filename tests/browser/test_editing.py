@@ -83,6 +83,29 @@ def test_by_keyboard_alone(page: Page, batch: str) -> None:
     expect(page.locator("#selected-count")).to_have_text("2 photos selected")
 
 
+def test_keys_on_a_photo_just_opened_change_nothing(page: Page, batch: str) -> None:
+    card(page, "a.jpg").locator(".card-name").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("heading", name="a.jpg")).to_be_focused()
+    page.keyboard.press("Backspace")
+    page.keyboard.press("Delete")
+    page.keyboard.press("ArrowRight")
+    expect(dialog.get_by_role("heading", name="b.jpg")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(dialog.locator(".tag")).to_have_text(["dog 90%✓×", "wolf 20%✓×"])
+
+
+def test_arrow_keys_work_after_the_focused_tag_has_gone(page: Page, batch: str) -> None:
+    card(page, "c.jpg").locator(".card-name").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name=": correct").first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(dialog.get_by_role("heading", name="d.jpg")).to_be_visible()
+    expect(dialog.locator(".tag")).to_have_count(0)
+    page.keyboard.press("ArrowLeft")
+    expect(dialog.get_by_role("heading", name="c.jpg")).to_be_visible()
+
+
 def test_one_photos_tags_are_confirmed_corrected_and_removed(page: Page, batch: str, snap: Snap) -> None:
     card(page, "a.jpg").locator(".card-name").click()
     dialog = page.get_by_role("dialog")

@@ -14,9 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Update, bindparam, case, func, null, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Update, bindparam, case, func, null, or_, select, update
 
-from web_tier.catalog.many_rows import ManyRows, Values
+from web_tier.catalog.many_rows import ManyRows, Values, is_any_of
 from web_tier.catalog.tables import batches, images
 
 EMPTY: dict[str, Any] = {"total": 0, "completed": 0, "failed": 0, "cancelled": 0, "completed_at": None}
@@ -34,6 +34,15 @@ class Counts:
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
+
+
+def lock_batches_of_images(*columns: ColumnElement[Any]) -> Select[Any]:
+    """Return a query that locks the batches of the images `ids`, and selects these columns of them.
+
+    Every change of several images locks their batches first, in the order of their ids, so that no deadlock is possible.
+    """
+    of_images = select(images.c.batch_id).where(is_any_of(images.c.id, "ids"))
+    return select(*columns).where(batches.c.id.in_(of_images)).order_by(batches.c.id).with_for_update()
 
 
 def advance(

@@ -8,9 +8,10 @@ from sqlalchemy import bindparam, select, update
 
 from core.domain.messages import MAX_OPINIONS, Feedback, Opinion
 from core.storage import layout
+from web_tier.catalog import changes
 from web_tier.catalog.database import Database
 from web_tier.catalog.pace import Pace
-from web_tier.catalog.tables import images, verdicts
+from web_tier.catalog.tables import batches, images, verdicts
 from web_tier.catalog.tag_rows import read_decisions
 from web_tier.catalog.visibility import not_deleted
 
@@ -57,6 +58,7 @@ class FeedbackCatalog:
             return
         rows = [{"image_id": one.image_id, "revision": one.revision} for one in feedback]
         with self._database.writing() as connection:
+            connection.execute(_LOCK_BATCHES, {"ids": [one.image_id for one in feedback]})
             connection.execute(_MARK_PUBLISHED, rows)
 
     def mark_all_unpublished(self) -> int:
@@ -70,6 +72,7 @@ class FeedbackCatalog:
             last = edited[-1]
             for group in pace.groups(edited):
                 with self._database.writing() as connection, pace.measuring():
+                    connection.execute(_LOCK_BATCHES, {"ids": group})
                     marking = update(images).where(images.c.id.in_(group), not_deleted())
                     marked += connection.execute(marking.values(feedback=images.c.change)).rowcount
         return marked
@@ -81,6 +84,7 @@ class FeedbackCatalog:
             return list(connection.execute(query).scalars())
 
 
+_LOCK_BATCHES = changes.lock_batches_of_images(batches.c.id)
 _MARK_PUBLISHED = (
     update(images)
     .where(images.c.id == bindparam("image_id"), images.c.feedback == bindparam("revision"))

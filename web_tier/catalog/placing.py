@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection, Sequence
 from sqlalchemy import BindParameter, Connection, and_, bindparam, exists, select, update
 
 from core.telemetry import logger
+from web_tier.catalog import changes
 from web_tier.catalog.database import Database
 from web_tier.catalog.pace import Pace
 from web_tier.catalog.tables import batches, images, tag_counts, tags
@@ -35,11 +36,9 @@ _ROWS_PER_PLACE = 200
 """How many rows are counted in the time in which one row is placed."""
 
 _IDS: BindParameter[str] = bindparam("ids", expanding=True)
-_LOCK = select(batches.c.id, batches.c.deleted_at, batches.c.change, batches.c.counted).order_by(batches.c.id)
-_LOCK_OF_IMAGES = _LOCK.where(
-    batches.c.id.in_(select(images.c.batch_id).where(images.c.id.in_(_IDS)))
-).with_for_update()
-_LOCK_BATCHES = _LOCK.where(batches.c.id.in_(_IDS)).with_for_update()
+_LOCKED = (batches.c.id, batches.c.deleted_at, batches.c.change, batches.c.counted)
+_LOCK_OF_IMAGES = changes.lock_batches_of_images(*_LOCKED)
+_LOCK_BATCHES = select(*_LOCKED).where(batches.c.id.in_(_IDS)).order_by(batches.c.id).with_for_update()
 _OF_IMAGE = images.c.id == tags.c.image_id
 _PLACE = (
     update(tags)

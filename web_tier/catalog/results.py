@@ -143,19 +143,10 @@ class ResultCatalog(UploadCatalog):
 
 
 _LEFT = select(batches.c.id, batches.c.total - batches.c.completed).where(is_any_of(batches.c.id, "ids"))
-_LOCK_BATCHES = (
-    select(batches.c.id, batches.c.options, batches.c.cancelled_at)
-    .where(
-        batches.c.id.in_(select(images.c.batch_id).where(is_any_of(images.c.id, "ids"))),
-        batches.c.deleted_at.is_(None),
-    )
-    .order_by(batches.c.id)
-    .with_for_update()
+_LOCK_BATCHES = changes.lock_batches_of_images(batches.c.id, batches.c.options, batches.c.cancelled_at).where(
+    batches.c.deleted_at.is_(None)
 )
-"""Lock the batches of images, without deleted ones.
-
-Every change of images locks their batches first, in the order of their ids, so that no deadlock is possible.
-"""
+"""Lock the batches of images, without deleted ones."""
 _LOCK_IMAGES = (
     select(images.c.id, images.c.batch_id, images.c.position, images.c.status, images.c.provisional, images.c.attempt)
     .where(is_any_of(images.c.id, "ids"))

@@ -23,7 +23,16 @@ from web_tier.catalog.tables import batches, images
 from web_tier.catalog.visibility import in_batch, not_deleted
 
 _WITH_HASHES = select_images(bindparam("of_batch")).where(is_any_of(images.c.sha256, "hashes"))
-_MARK_SENT = update(images).where(is_any_of(images.c.id, "ids"), images.c.status == "received").values(status="queued")
+_RECEIVED = (
+    select(images.c.id)
+    .where(is_any_of(images.c.id, "ids"), images.c.status == "received")
+    .with_for_update(key_share=True, skip_locked=True)
+)
+"""It locks images but not their batches, so it must not wait: who holds the lock may wait for another of these images.
+
+An image that another transaction changes is skipped. It gets a result, or the sweep sends its job again.
+"""
+_MARK_SENT = update(images).where(images.c.id.in_(_RECEIVED)).values(status="queued")
 _INSERT = insert_many(images, "provisional", *Image.__slots__)
 
 

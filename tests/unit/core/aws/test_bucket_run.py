@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from app_tier.pipeline import result_batching
+from app_tier.pipeline import receiving, result_batching
 from app_tier.pipeline.pipeline import Pipeline, PipelineOptions, PipelinePorts
 from config.settings import Settings
 from core.aws.queue import FULL, SqsQueue
@@ -59,14 +59,16 @@ def setup(cloud: Cloud) -> RunSetup:
 
 @pytest.fixture
 def worker(cloud: Cloud, setup: RunSetup, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
-    """A worker that tags for free. However slow this machine is, packs wait for company."""
+    """A worker that tags for free. However slow this machine is, packs wait for company, and receives for room."""
     monkeypatch.setattr(result_batching, "MAX_PACK_WAIT_S", 600.0)
     monkeypatch.setattr(result_batching, "PACK_IDLE_S", 600.0)
+    monkeypatch.setattr(receiving, "RECEIVE_WAIT_S", 5.0)
+    fast = settings.worker.model_copy(update={"prefetch": 256})  # as `auto` chooses from 26 images/s on
     source = S3Source(cloud.clients)
     ports = PipelinePorts(
         setup.queue, setup.queue.dead_letters(), setup.store, Originals(setup.store, lambda: source, 1 << 20)
     )
-    pipeline = Pipeline(ColourTagger(), ports, PipelineOptions(settings.worker, "w1", visibility_timeout_s=600))
+    pipeline = Pipeline(ColourTagger(), ports, PipelineOptions(fast, "w1", visibility_timeout_s=600))
     yield pipeline
     pipeline.draining.set()
     assert pipeline.wait_until_drained(120)

@@ -9,12 +9,17 @@ from contextlib import ExitStack
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from tests.unit.web_tier.processes import served
 from web_tier.app import create_app
 from web_tier.catalog.batches import Batch, Upload
 from web_tier.catalog.database import Database, catalog_url
+from web_tier.catalog.edits import TagDecision
+from web_tier.catalog.feedback import FeedbackCatalog
 from web_tier.catalog.results import ImageOutcome, ResultCatalog
+from web_tier.catalog.tables import images
+from web_tier.catalog.tags import Edit, TagCatalog
 
 _IMAGES = 60
 
@@ -113,6 +118,39 @@ def test_hosts_that_touch_the_same_images_in_other_orders_do_not_block_each_othe
     for batch in ("bat1", "bat2"):
         assert web.catalog.get_batch(batch).status == "completed"
         assert web.catalog.get_batch(batch).completed == 100
+
+
+@pytest.mark.parametrize("cataloged", ["postgresql"], indirect=True)
+def test_marking_jobs_as_sent_waits_for_nobody(web, hosts):
+    """It locks no batch, so whoever holds one of its images may wait for another of them."""
+    batch = batch_of(web, "bat")
+    web.catalog.add_images(batch, [Upload(id_, id_, id_, 1) for id_ in ("img1", "img2", "img3")], 0.0)
+    with hosts[0].database.writing() as connection:
+        connection.execute(select(images.c.id).where(images.c.id == "img2").with_for_update())
+        hosts[1].mark_sent(["img1", "img2", "img3"])
+    assert [image.status for image in web.catalog.list_results(batch, 10)] == ["queued", "received", "queued"]
+    assert [image.id for _, image in web.catalog.unsent(1.0, 10)] == ["img2"]
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_feedback_is_marked_while_results_come_again(web, hosts, round_):
+    ids = [f"img{number:03}" for number in range(200)]
+    batch = batch_of(web, "bat")
+    web.catalog.add_images(batch, [Upload(id_, id_, id_, 1) for id_ in ids], 0.0)
+    web.catalog.record([outcome(batch, id_) for id_ in ids], 1.0)
+    edit = Edit("edit", [TagDecision("Dog", True)])
+    TagCatalog(web.catalog.database).edit(batch, ids, edit, 2.0)
+    first, second = (FeedbackCatalog(host.database) for host in hosts)
+    published = first.unpublished(1000)
+    assert [one.image_id for one in published] == ids
+    together(
+        lambda: hosts[0].record([outcome(batch, id_) for id_ in ids[::-1]], 3.0),
+        lambda: first.mark_published(published[::-1]),
+        lambda: second.mark_published(published),
+        second.mark_all_unpublished,
+    )
+    first.mark_published(published)
+    assert not first.unpublished(1000)
 
 
 def test_the_same_idempotency_key_on_two_hosts_makes_one_batch(web, hosts):

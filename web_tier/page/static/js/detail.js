@@ -137,5 +137,13 @@ export class Detail {
     say(byId('detail-error'), phase === 'failed' || phase === 'refused' ? failureOf(entry) : '');
     this.#tags(entry.item);
     byId('detail-facts').replaceChildren(...facts(entry).flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, value)]));
+    this.#keepFocus();
+  }
+
+  /** What had the focus may have gone with the last photo, and the arrow keys are heard only within the dialog. */
+  #keepFocus() {
+    const focused = document.activeElement;
+    const isThere = focused && this.#dialog.contains(focused) && focused.checkVisibility() && !focused.matches(':disabled');
+    if (this.#dialog.open && !isThere) byId('detail-name').focus();
   }
 }
