@@ -245,7 +245,7 @@ class Deployment:
         finally:
             if self._server is not None:
                 self._server.close()
-            self.faults.wait_for_end(_END_S)
+            self.faults.end(_END_S)
             services = self.app.extensions["tagfleet"]
             services.thumbnails.close()
             services.database.close()

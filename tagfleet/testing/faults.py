@@ -49,6 +49,7 @@ class Faults:
         self._faults: deque[_Fault] = deque()
         self._lock = threading.Lock()
         self._in_hand = 0
+        self._is_over = False
         self._ended = threading.Condition()
 
     def answers_next(
@@ -171,6 +172,9 @@ class Faults:
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         with self._ended:
+            if self._is_over:
+                _hang_up(environ)
+                return []
             self._in_hand += 1
         try:
             answer = self._answer(environ, start)
@@ -179,9 +183,13 @@ class Faults:
             raise
         return _Answer(answer, self._end)
 
-    def wait_for_end(self, timeout_s: float) -> bool:
-        """Wait until all requests have ended; return whether they have."""
+    def end(self, timeout_s: float) -> bool:
+        """Break the connections of requests from now on, and wait for those before; return whether all have ended.
+
+        A server that has stopped may still hand over a request whose connection it took before.
+        """
         with self._ended:
+            self._is_over = True
             return self._ended.wait_for(lambda: not self._in_hand, timeout_s)
 
     def _end(self) -> None:

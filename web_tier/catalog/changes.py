@@ -39,7 +39,7 @@ class Counts:
 def lock_batches_of_images(*columns: ColumnElement[Any]) -> Select[Any]:
     """Return a query that locks the batches of the images `ids`, and selects these columns of them.
 
-    Every change of several images locks their batches first, in the order of their ids, so that no deadlock is possible.
+    Every change of several images locks their batches first, in the order of their ids: so no deadlock is possible.
     """
     of_images = select(images.c.batch_id).where(is_any_of(images.c.id, "ids"))
     return select(*columns).where(batches.c.id.in_(of_images)).order_by(batches.c.id).with_for_update()

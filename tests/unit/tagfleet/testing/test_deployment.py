@@ -202,3 +202,12 @@ def test_waiting_for_a_photo_that_never_comes_names_those_that_wait():
         fleet.add_batch("", {"a.jpg": b"a"})
         with pytest.raises(TimeoutError, match=r"photo 'b.jpg' to come; waiting photos: \['a.jpg'\]"):
             fleet.tag("b.jpg", {})
+
+
+def test_a_request_that_comes_after_the_end_reaches_nothing():
+    """The server may have taken its connection before."""
+    with deployment() as fleet:
+        late = fleet.http()
+    with pytest.raises(ConnectionResetError):
+        late.get("/readyz")
+    assert not Path(fleet.settings.home).exists()
