@@ -28,7 +28,7 @@ _RECEIVED = (
     .where(is_any_of(images.c.id, "ids"), images.c.status == "received")
     .with_for_update(key_share=True, skip_locked=True)
 )
-"""It locks images but not their batches, so it must not wait: who holds the lock may wait for another of these images.
+"""It locks images but not their batches, so it must not wait: the other transaction may wait for one of these images.
 
 An image that another transaction changes is skipped. It gets a result, or the sweep sends its job again.
 """

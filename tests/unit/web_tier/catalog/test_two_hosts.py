@@ -122,7 +122,7 @@ def test_hosts_that_touch_the_same_images_in_other_orders_do_not_block_each_othe
 
 @pytest.mark.parametrize("cataloged", ["postgresql"], indirect=True)
 def test_marking_jobs_as_sent_waits_for_nobody(web, hosts):
-    """It locks no batch, so whoever holds one of its images may wait for another of them."""
+    """It locks no batch, so the transaction that has locked one of its images may wait for another of them."""
     batch = batch_of(web, "bat")
     web.catalog.add_images(batch, [Upload(id_, id_, id_, 1) for id_ in ("img1", "img2", "img3")], 0.0)
     with hosts[0].database.writing() as connection:
