@@ -15,6 +15,7 @@ import pytest
 from app_tier.pipeline.child_decoder import ChildDecoder
 from bench.deployment import wait_until
 from core.errors import BadImage
+from tests.unit.app_tier.pipeline.children import decoding_children
 
 
 @pytest.fixture
@@ -35,9 +36,8 @@ def test_decodes_like_the_decoder_in_this_process(decoder: ChildDecoder, picture
 
 def child_pid() -> int:
     """The process id of the only decoding child of this process."""
-    pids = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
-    (pid,) = [pid for pid in pids if b"sandbox" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    return int(pid)
+    (pid,) = decoding_children()
+    return pid
 
 
 def kill_when_it_is_given_something(pid: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from core.errors import Unavailable
 from core.storage import layout
 from core.storage.originals import Originals
 from core.wiring import Backend
+from tests.unit.app_tier.pipeline.children import decoding_children
 
 Submit = Callable[..., Job]
 Collect = Callable[[int], dict[str, Result]]
@@ -130,22 +130,16 @@ def test_a_message_that_is_not_a_job_becomes_a_dead_letter(
     assert dead[0].body == '{"v": 99}'
 
 
-def decoding_children() -> int:
-    """Return how many decoding children of this process run."""
-    pids = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
-    return sum(b"sandbox" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids)
-
-
 def test_from_its_second_delivery_an_image_is_decoded_in_a_child(
     pipeline: Pipeline, submit: Submit, collect: Collect, picture: Any
 ) -> None:
     first = submit(picture("red"))
     pipeline.start()
     assert collect(1)[first.image_id].tags[0].name == "red"
-    assert decoding_children() == 0
+    assert len(decoding_children()) == 0
     came_back = submit(picture("blue"), receives=1)
     assert collect(1)[came_back.image_id].tags[0].name == "blue"
-    assert decoding_children() == 1
+    assert len(decoding_children()) == 1
 
 
 def test_a_stored_result_is_sent_and_not_computed_again(

@@ -33,7 +33,15 @@ def open_umask() -> Iterator[None]:
 def readable_by_others(folder: Path) -> list[str]:
     """The folder itself and all in it: group and others have no right of any kind."""
     found = [folder, *folder.rglob("*")]
-    return sorted(str(path) for path in found if stat.S_IMODE(path.lstat().st_mode) & 0o077)
+    return sorted(str(path) for path in found if mode(path) & 0o077)
+
+
+def mode(path: Path) -> int:
+    """The permissions; none of a file that a running service has removed since it was listed."""
+    try:
+        return stat.S_IMODE(path.lstat().st_mode)
+    except FileNotFoundError:
+        return 0
 
 
 def use(settings: Settings) -> Backend:
