@@ -43,6 +43,8 @@ class _Counts:
     finished: int = 0
     unfinished: int = 0
     """Neither finished nor suspects."""
+    releasing: int = 0
+    """Not in flight any more, and not visible to other workers yet."""
 
     def count(self, message: _Message, by: int) -> None:
         self.redelivered += by * (message.delivery.receive_count > 1)
@@ -186,13 +188,19 @@ class InFlight:
 
         If the queue does not answer, their visibility timeout does the same later.
         """
-        self._forget(deliveries)
+        with self._changed:
+            self._counts.releasing += len(deliveries)
+        self._forget(deliveries)  # first, so that nobody extends their timeouts afterwards
         try:
             self._queue.set_visibility(deliveries, delay_s)
         except Unavailable as error:
             telemetry.logger().warning(
                 "messages are not released: their timeout will do it", count=len(deliveries), why=str(error)
             )
+        finally:
+            with self._changed:
+                self._counts.releasing -= len(deliveries)
+                self._changed.notify_all()
 
     def release_all(self) -> None:
         """Release every message."""
@@ -211,9 +219,9 @@ class InFlight:
             return self._changed.wait_for(lambda: len(self._messages) == self._counts.suspects, timeout_s)
 
     def wait_until_empty(self, timeout_s: float) -> bool:
-        """Wait until nothing is in flight. Return whether it is so after `timeout_s`."""
+        """Wait until nothing is in flight, and all releases are done. Return whether it is so after `timeout_s`."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._messages, timeout_s)
+            return self._changed.wait_for(lambda: not self._messages and not self._counts.releasing, timeout_s)
 
     def _forget(self, deliveries: Sequence[Delivery]) -> None:
         with self._changed:

@@ -109,3 +109,25 @@ def test_many_messages_are_extended_by_several_requests_at_once() -> None:
     now[0] = 0.03
     wait_until(lambda: len(slow.extended) == 1000)
     in_flight.close()
+
+
+def test_messages_that_are_being_released_are_waited_for(queue: MemoryQueue, in_flight: InFlight) -> None:
+    """Until the queue has answered, no other worker can receive them."""
+    asked, answer, set_visibility = threading.Event(), threading.Event(), queue.set_visibility
+
+    def slow(messages: Sequence[Delivery], seconds: float) -> None:
+        asked.set()
+        assert answer.wait(120)
+        set_visibility(messages, seconds)
+
+    queue.set_visibility = slow  # type: ignore[method-assign]
+    held = deliveries(2)
+    in_flight.add(held)
+    thread = threading.Thread(target=in_flight.release, args=(held,))
+    thread.start()
+    assert asked.wait(120)
+    assert len(in_flight) == 0
+    assert not in_flight.wait_until_empty(0)
+    answer.set()
+    assert in_flight.wait_until_empty(120)
+    thread.join(120)
